@@ -131,6 +131,7 @@ func TestLatch(t *testing.T) {
 	sdp := netip.MustParseAddrPort("10.0.0.1:4000")
 	nat := netip.MustParseAddrPort("203.0.113.5:61000")
 	natAgain := netip.MustParseAddrPort("203.0.113.5:62000")
+	raw := netip.MustParseAddrPort("10.0.0.1:0")
 	thief := netip.MustParseAddrPort("198.51.100.66:5000")
 	type step struct {
 		from   netip.AddrPort
@@ -160,6 +161,9 @@ func TestLatch(t *testing.T) {
 			{nat, 12, false, false, natAgain, false}}},
 		{"silence, and the same port again", []step{
 			{sdp, 1, true, true, sdp, false}, {sdp, 2, true, true, sdp, true}, {thief, 3, false, false, sdp, false}}},
+		{"silence: a raw socket (port 0) is heard and never answered", []step{
+			{sdp, 1, true, true, sdp, false}, {raw, 7, false, false, sdp, false},
+			{raw, 8, true, false, sdp, true}, {raw, 9, true, false, sdp, true}, {sdp, 2, true, true, sdp, true}, {raw, 10, false, false, sdp, false}}},
 	} {
 		var l latch
 		l.propose(sdp)
