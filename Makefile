@@ -23,27 +23,29 @@ unit: deps
 # no network but loopback. All is built before.
 e2e: build deps
 	$(GO) test -c -race -tags e2e -o bin/e2e.test ./cmd/hotline
+	$(GO) test -c -race -tags e2e -o bin/calllog.test ./acd/calllog
 	$(GO) test -c -race -o bin/sip.test ./sip
 	@rm -f bin/e2e.skips
 	@if [ "$$(id -u)" = 0 ] && unshare -n true 2>/dev/null; then ns="unshare -n"; \
 	elif unshare -rn true 2>/dev/null; then ns="unshare -rn"; \
 	else echo "No end-to-end test ran: this system lets us make no network namespace (unshare -n, unshare -rn)."; \
 		[ "$$CI" != true ]; exit; fi; \
-	export HOTLINE_BIN="$(CURDIR)/bin" HOTLINE_E2E_SKIPS="$(CURDIR)/bin/e2e.skips"; \
-	(cd sip && $$ns sh -c 'ip link set lo up && exec "$$@"' sh ../bin/sip.test -test.v -test.timeout 2m -test.run '^TestTorture') || exit; \
-	cd cmd/hotline && $$ns sh -c 'ip link set lo up && exec "$$@"' sh ../../bin/e2e.test -test.v -test.timeout 7m -test.run '^TestE2E'; \
-	status=$$?; \
+	export HOTLINE_BIN="$(CURDIR)/bin" HOTLINE_E2E_SKIPS="$(CURDIR)/bin/e2e.skips"; status=0; \
+	alone() { (cd "$$1" && shift && $$ns sh -c 'ip link set lo up && exec "$$@"' sh "$$@") || status=1; }; \
+	alone sip ../bin/sip.test -test.timeout 2m -test.run '^TestTorture'; \
+	alone acd/calllog ../../bin/calllog.test -test.timeout 4m -test.run '^Test(Private|FindPostgres|PostgresLog)'; \
+	alone cmd/hotline ../../bin/e2e.test -test.v -test.timeout 7m -test.run '^TestE2E'; \
 	if [ -s "$$HOTLINE_E2E_SKIPS" ]; then echo "These end-to-end tests did not run:"; cat "$$HOTLINE_E2E_SKIPS"; fi; \
 	exit $$status
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags e2e ./cmd/hotline
+	$(GO) vet -tags e2e ./cmd/hotline ./acd/calllog
 	$(GO) vet -tags portable ./sip/media/...
 	GOOS=darwin $(GO) vet ./acd/... ./sip/... ./ivr/... ./recordings/...
 	$(GO) run $(STATICCHECK) ./...
-	$(GO) run $(STATICCHECK) -tags e2e ./cmd/hotline
+	$(GO) run $(STATICCHECK) -tags e2e ./cmd/hotline ./acd/calllog
 
 # What the tests need besides Go, each with what it is known by.
 POSTGRES = 'postgresql:initdb,/usr/lib/postgresql/*/bin/initdb'

@@ -1,4 +1,4 @@
-//go:build linux
+//go:build e2e && linux
 
 package calllog
 
@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -458,4 +459,56 @@ func TestPrivateServiceProcess(t *testing.T) {
 	fmt.Println("DSN " + p.DSN())
 	io.Copy(io.Discard, os.Stdin) // until it is killed, or the test is gone
 	p.Close()
+}
+
+// closedFolder is a folder in one that only we may enter.
+func closedFolder(t *testing.T) string {
+	t.Helper()
+	closed := filepath.Join(t.TempDir(), "closed")
+	if err := os.Mkdir(closed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(closed, "var", "postgres")
+}
+
+func startPrivate(t *testing.T, dir string) (*Private, *bytes.Buffer) {
+	t.Helper()
+	var said bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), privateLimit)
+	defer cancel()
+	p, err := StartPrivate(ctx, PrivateOptions{Dir: dir, Log: slog.New(slog.NewTextHandler(&lockedWriter{w: &said}, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+		if left := p.orphans(); len(left) > 0 {
+			t.Errorf("processes %v are left", left)
+		}
+	})
+	return p, &said
+}
+
+// query runs one statement in a session of its own.
+func query(t *testing.T, dsn, sql string) string {
+	t.Helper()
+	out, err := tryQuery(t.Context(), dsn, sql)
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return out
+}
+
+// lockedWriter lets the test read a log when its writers are done.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
 }
