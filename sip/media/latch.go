@@ -6,11 +6,13 @@ import (
 )
 
 const (
+	// Some senders press keys from a socket of their own while they pause the
+	// sound: after so short a silence keys, and keys only, are heard from other
+	// ports of the peer's address too.
+	keySilence = 60 * time.Millisecond
 	// A peer that was silent for so long may come back from another port: its
-	// NAT may have forgotten the old one, and some senders press keys from a
-	// socket of their own while they pause the sound. Shorter than a key press
-	// with the pauses around it, longer than what jitter does.
-	latchSilence = 200 * time.Millisecond
+	// NAT may have forgotten the old one.
+	latchSilence = 2 * time.Second
 	// A stranger is believed at its second packet in sequence (MIN_SEQUENTIAL of
 	// RFC 3550 A.1), and may have lost a few between.
 	latchGap = 8
@@ -26,6 +28,7 @@ type latch struct {
 	proposed netip.AddrPort // from the SDP
 	peer     netip.AddrPort // where to send; the proposal until locked
 	locked   bool
+	hushed   bool // keys may come from another port of the same address
 	silent   bool // another port of the same address may take over
 
 	stranger netip.AddrPort // who sent a first packet
@@ -42,22 +45,39 @@ func (l *latch) propose(a netip.AddrPort) (reopened bool) {
 	return true
 }
 
-// quiet notes that the peer has been silent for latchSilence.
-func (l *latch) quiet() { l.silent = true }
+// hush notes that the peer has been silent for keySilence.
+func (l *latch) hush() { l.hushed = true }
 
-// admit decides about a valid packet. moved says that the latch has just
-// locked, perhaps on another address than before: connect to peer.
-func (l *latch) admit(from netip.AddrPort, h header) (ok, moved bool) {
+// quiet notes that the peer has been silent for latchSilence.
+func (l *latch) quiet() { l.hushed, l.silent = true, true }
+
+// nextSilence is after how much silence hush or quiet is due.
+func (l *latch) nextSilence() (d time.Duration, ok bool) {
 	switch {
-	case l.locked && !l.silent:
+	case !l.locked || l.silent:
+		return 0, false
+	case l.hushed:
+		return latchSilence, true
+	}
+	return keySilence, true
+}
+
+// admit decides about a valid packet; key says that it is a telephone-event.
+// moved says that the latch has just locked, perhaps on another address than
+// before: connect to peer.
+func (l *latch) admit(from netip.AddrPort, h header, key bool) (ok, moved bool) {
+	switch {
+	case l.locked && !l.hushed:
 		return from == l.peer, false
 	case l.locked && from.Addr() != l.peer.Addr():
 		return false, false
-	case from.Port() == 0: // a raw socket's: it can be heard but not answered
-		return true, false
 	case l.locked && from == l.peer, !l.locked && from == l.proposed:
 		l.lock(from)
 		return true, true
+	case l.locked && !l.silent:
+		return key, false
+	case from.Port() == 0: // a raw socket's: it can be heard but not answered
+		return true, false
 	}
 	if from == l.stranger && h.ssrc == l.ssrc && h.seq-l.seq-1 < latchGap {
 		l.lock(from)

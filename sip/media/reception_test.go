@@ -131,6 +131,7 @@ func TestLatch(t *testing.T) {
 	sdp := netip.MustParseAddrPort("10.0.0.1:4000")
 	nat := netip.MustParseAddrPort("203.0.113.5:61000")
 	natAgain := netip.MustParseAddrPort("203.0.113.5:62000")
+	pad := netip.MustParseAddrPort("10.0.0.1:4711")
 	raw := netip.MustParseAddrPort("10.0.0.1:0")
 	thief := netip.MustParseAddrPort("198.51.100.66:5000")
 	type step struct {
@@ -140,30 +141,38 @@ func TestLatch(t *testing.T) {
 		moved  bool
 		peer   netip.AddrPort
 		silent bool // before
+
+		hushed bool // before, but not for long
+		key    bool
 	}
 	for _, c := range []struct {
 		name  string
 		steps []step
 	}{
 		{"the SDP is right", []step{
-			{sdp, 1, true, true, sdp, false}, {thief, 2, false, false, sdp, false}, {sdp, 2, true, false, sdp, false}}},
+			{from: sdp, seq: 1, ok: true, moved: true, peer: sdp, silent: false}, {from: thief, seq: 2, ok: false, moved: false, peer: sdp, silent: false}, {from: sdp, seq: 2, ok: true, moved: false, peer: sdp, silent: false}}},
 		{"NAT: taken at the second packet, nothing is lost", []step{
-			{nat, 1, true, false, sdp, false}, {nat, 2, true, true, nat, false}, {sdp, 3, false, false, nat, false}, {thief, 3, false, false, nat, false}}},
+			{from: nat, seq: 1, ok: true, moved: false, peer: sdp, silent: false}, {from: nat, seq: 2, ok: true, moved: true, peer: nat, silent: false}, {from: sdp, seq: 3, ok: false, moved: false, peer: nat, silent: false}, {from: thief, seq: 3, ok: false, moved: false, peer: nat, silent: false}}},
 		{"one stray packet does not take a call", []step{
-			{thief, 77, true, false, sdp, false}, {sdp, 1, true, true, sdp, false}, {thief, 78, false, false, sdp, false}}},
+			{from: thief, seq: 77, ok: true, moved: false, peer: sdp, silent: false}, {from: sdp, seq: 1, ok: true, moved: true, peer: sdp, silent: false}, {from: thief, seq: 78, ok: false, moved: false, peer: sdp, silent: false}}},
 		{"strangers in turns: none is in sequence", []step{
-			{thief, 77, true, false, sdp, false}, {nat, 1, true, false, sdp, false}, {thief, 78, true, false, sdp, false}, {thief, 79, true, true, thief, false}}},
-		{"loss between the first two", []step{{nat, 1, true, false, sdp, false}, {nat, 4, true, true, nat, false}}},
+			{from: thief, seq: 77, ok: true, moved: false, peer: sdp, silent: false}, {from: nat, seq: 1, ok: true, moved: false, peer: sdp, silent: false}, {from: thief, seq: 78, ok: true, moved: false, peer: sdp, silent: false}, {from: thief, seq: 79, ok: true, moved: true, peer: thief, silent: false}}},
+		{"loss between the first two", []step{{from: nat, seq: 1, ok: true, moved: false, peer: sdp, silent: false}, {from: nat, seq: 4, ok: true, moved: true, peer: nat, silent: false}}},
 		{"silence: another port of the same address", []step{
-			{nat, 1, true, false, sdp, false}, {nat, 2, true, true, nat, false},
-			{natAgain, 9, false, false, nat, false},
-			{thief, 9, false, false, nat, true}, {natAgain, 10, true, false, nat, true}, {natAgain, 11, true, true, natAgain, true},
-			{nat, 12, false, false, natAgain, false}}},
+			{from: nat, seq: 1, ok: true, moved: false, peer: sdp, silent: false}, {from: nat, seq: 2, ok: true, moved: true, peer: nat, silent: false},
+			{from: natAgain, seq: 9, ok: false, moved: false, peer: nat, silent: false},
+			{from: thief, seq: 9, ok: false, moved: false, peer: nat, silent: true}, {from: natAgain, seq: 10, ok: true, moved: false, peer: nat, silent: true}, {from: natAgain, seq: 11, ok: true, moved: true, peer: natAgain, silent: true},
+			{from: nat, seq: 12, ok: false, moved: false, peer: natAgain, silent: false}}},
 		{"silence, and the same port again", []step{
-			{sdp, 1, true, true, sdp, false}, {sdp, 2, true, true, sdp, true}, {thief, 3, false, false, sdp, false}}},
+			{from: sdp, seq: 1, ok: true, moved: true, peer: sdp, silent: false}, {from: sdp, seq: 2, ok: true, moved: true, peer: sdp, silent: true}, {from: thief, seq: 3, ok: false, moved: false, peer: sdp, silent: false}}},
+		{"a short silence: keys from another port are heard, sound is not", []step{
+			{from: sdp, seq: 1, ok: true, moved: true, peer: sdp, silent: false}, {from: pad, seq: 7, peer: sdp},
+			{from: pad, seq: 8, ok: true, peer: sdp, hushed: true, key: true}, {from: pad, seq: 9, peer: sdp},
+			{from: thief, seq: 9, peer: sdp, key: true}, {from: sdp, seq: 2, ok: true, moved: true, peer: sdp},
+			{from: pad, seq: 10, peer: sdp, key: true}}},
 		{"silence: a raw socket (port 0) is heard and never answered", []step{
-			{sdp, 1, true, true, sdp, false}, {raw, 7, false, false, sdp, false},
-			{raw, 8, true, false, sdp, true}, {raw, 9, true, false, sdp, true}, {sdp, 2, true, true, sdp, true}, {raw, 10, false, false, sdp, false}}},
+			{from: sdp, seq: 1, ok: true, moved: true, peer: sdp, silent: false}, {from: raw, seq: 7, ok: false, moved: false, peer: sdp, silent: false},
+			{from: raw, seq: 8, ok: true, moved: false, peer: sdp, silent: true}, {from: raw, seq: 9, ok: true, moved: false, peer: sdp, silent: true}, {from: sdp, seq: 2, ok: true, moved: true, peer: sdp, silent: true}, {from: raw, seq: 10, ok: false, moved: false, peer: sdp, silent: false}}},
 	} {
 		var l latch
 		l.propose(sdp)
@@ -171,7 +180,10 @@ func TestLatch(t *testing.T) {
 			if s.silent && !l.silent {
 				l.quiet()
 			}
-			ok, moved := l.admit(s.from, header{seq: s.seq, ssrc: 1})
+			if s.hushed {
+				l.hush()
+			}
+			ok, moved := l.admit(s.from, header{seq: s.seq, ssrc: 1}, s.key)
 			if ok != s.ok || moved != s.moved || l.peer != s.peer {
 				t.Errorf("%s, packet %d: %v %v, peer %v", c.name, i, ok, moved, l.peer)
 			}
@@ -179,7 +191,7 @@ func TestLatch(t *testing.T) {
 	}
 	var l latch
 	l.propose(sdp)
-	l.admit(sdp, header{})
+	l.admit(sdp, header{}, false)
 	if l.propose(sdp) || !l.locked {
 		t.Error("the same proposal opened the latch")
 	}

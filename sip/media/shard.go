@@ -274,8 +274,8 @@ func (s *Stream) deadline() time.Duration {
 			d = min(d, at)
 		}
 	}
-	if s.latch.locked && !s.latch.silent {
-		d = min(d, s.heardAt+latchSilence)
+	if silence, ok := s.latch.nextSilence(); ok {
+		d = min(d, s.heardAt+silence)
 	}
 	if s.early != nil {
 		d = min(d, s.early.until)
@@ -292,9 +292,14 @@ func (sh *shard) serve(s *Stream) {
 	if s.play != nil {
 		sh.playOn(s)
 	}
-	if s.latch.locked && !s.latch.silent && sh.now >= s.heardAt+latchSilence {
-		s.latch.quiet()
-		s.rtp.dissolve()
+	if silence, ok := s.latch.nextSilence(); ok && sh.now >= s.heardAt+silence {
+		if !s.latch.hushed {
+			s.latch.hush()
+			s.rtp.dissolve()
+		}
+		if sh.now >= s.heardAt+latchSilence {
+			s.latch.quiet()
+		}
 	}
 	if s.early != nil && sh.now >= s.early.until {
 		s.early = nil
@@ -354,7 +359,7 @@ func (sh *shard) receive(s *Stream, b []byte, from netip.AddrPort) bool {
 		s.dropped++
 		return false
 	}
-	ok, moved := s.latch.admit(from, h)
+	ok, moved := s.latch.admit(from, h, k == kindKey)
 	if !ok {
 		s.dropped++
 		return false
@@ -363,7 +368,7 @@ func (sh *shard) receive(s *Stream, b []byte, from netip.AddrPort) bool {
 		s.rtp.connect(s.latch.peer)
 		s.heardAt = sh.now
 		if s.index >= 0 { // from now on there is a peer that can fall silent
-			sh.due[s.index] = min(sh.due[s.index], sh.now+latchSilence)
+			sh.due[s.index] = min(sh.due[s.index], sh.now+keySilence)
 		}
 	}
 	switch s.in.packet(h, k != kindKey, sh.now) {
