@@ -21,7 +21,8 @@ unit: deps
 
 # The end-to-end tests (cmd/hotline/e2e_*_test.go, TestE2E…) run where there is
 # no network but loopback. All is built before.
-e2e: build deps
+e2e: deps
+	$(GO) build -race -o bin/race/ ./cmd/hotline ./cmd/softphone
 	$(GO) test -c -race -tags e2e -o bin/e2e.test ./cmd/hotline
 	$(GO) test -c -race -tags e2e -o bin/calllog.test ./acd/calllog
 	$(GO) test -c -race -o bin/sip.test ./sip
@@ -30,11 +31,11 @@ e2e: build deps
 	elif unshare -rn true 2>/dev/null; then ns="unshare -rn"; \
 	else echo "No end-to-end test ran: this system lets us make no network namespace (unshare -n, unshare -rn)."; \
 		[ "$$CI" != true ]; exit; fi; \
-	export HOTLINE_BIN="$(CURDIR)/bin" HOTLINE_E2E_SKIPS="$(CURDIR)/bin/e2e.skips"; status=0; \
+	export HOTLINE_BIN="$(CURDIR)/bin/race" HOTLINE_E2E_SKIPS="$(CURDIR)/bin/e2e.skips"; status=0; \
 	alone() { (cd "$$1" && shift && $$ns sh -c 'ip link set lo up && exec "$$@"' sh "$$@") || status=1; }; \
 	alone sip ../bin/sip.test -test.timeout 2m -test.run '^TestTorture'; \
 	alone acd/calllog ../../bin/calllog.test -test.timeout 4m -test.run '^Test(Private|FindPostgres|PostgresLog)'; \
-	alone cmd/hotline ../../bin/e2e.test -test.v -test.timeout 7m -test.run '^TestE2E'; \
+	alone cmd/hotline ../../bin/e2e.test -test.v -test.parallel 8 -test.timeout 7m -test.run '^TestE2E'; \
 	if [ -s "$$HOTLINE_E2E_SKIPS" ]; then echo "These end-to-end tests did not run:"; cat "$$HOTLINE_E2E_SKIPS"; fi; \
 	exit $$status
 

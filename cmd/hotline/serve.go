@@ -47,7 +47,7 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	// What is opened first is closed last.
 	jrnl, err := journal.Open(ctx, journal.Options{Dir: filepath.Join(data, "journal"), Log: log})
 	if err != nil {
-		return fmt.Errorf("open the journal: %w", err)
+		return err
 	}
 	defer func() {
 		if err := jrnl.Close(); err != nil {
