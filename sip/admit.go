@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"strings"
+	"time"
 
 	sipmsg "github.com/emiago/sipgo/sip"
 )
@@ -12,7 +13,7 @@ import (
 // source: trunks and registered phones get what the RFC says, strangers get a challenge to INVITE and REGISTER and silence to all else.
 func (e *Endpoint) route(req *sipmsg.Request, tx *sipmsg.ServerTx) {
 	source, err := netip.ParseAddrPort(req.Source())
-	if err != nil || !clean(req) {
+	if err != nil || !echoes(req) {
 		tx.Terminate()
 		return
 	}
@@ -107,10 +108,12 @@ func (e *Endpoint) authenticate(req *sipmsg.Request, tx *sipmsg.ServerTx, needed
 	case authStale:
 		e.challenge(req, tx, true)
 	case authMalformed:
-		e.refuse(req, tx, &fault{code: 400, reason: "Malformed Authorization"})
+		e.sendStateless(req, tx, response(req, 400, "Malformed Authorization"))
 	default:
-		e.log.Warn("wrong credentials", "method", short(string(req.Method)), "user", short(user), "source", req.Source(), "callid", short(callIDOf(req)))
-		e.respond(req, tx, 403)
+		if unlogged, ok := e.complaints.allow(time.Now()); ok {
+			e.log.Warn("wrong credentials", "method", short(string(req.Method)), "user", short(user), "source", req.Source(), "callid", short(callIDOf(req)), "unlogged", unlogged)
+		}
+		e.sendStateless(req, tx, response(req, 403, ""))
 	}
 	return "", true
 }
@@ -124,20 +127,18 @@ func (e *Endpoint) challenge(req *sipmsg.Request, tx *sipmsg.ServerTx, stale boo
 	for _, c := range e.digest.challengesFor(agent, stale) {
 		res.AppendHeader(sipmsg.NewHeader("WWW-Authenticate", c))
 	}
-	if req.Method == sipmsg.INVITE {
-		e.sendStateless(req, tx, res)
-		return
-	}
-	e.send(req, tx, res)
+	e.sendStateless(req, tx, res)
 }
 
-// sendStateless answers without keeping the transaction (RFC 3261 §8.2.7): a stranger's INVITE, whose source may be forged, costs no memory and is
-// answered once for each time it comes. The To tag is the same each time, see tagFor.
+// sendStateless answers without keeping the transaction (RFC 3261 §8.2.7). A stranger's INVITE or REGISTER, whose source may be forged, costs no
+// memory, and is answered once for each time it comes: a transaction would repeat its refusal of an INVITE to the forged source ten times. The To tag
+// is the same each time, see tagFor.
 func (e *Endpoint) sendStateless(req *sipmsg.Request, tx *sipmsg.ServerTx, res *sipmsg.Response) {
-	if err := tx.Connection().WriteMsg(res); err != nil {
+	conn := tx.Connection()
+	tx.Terminate() // first: who answers fast must not meet the transaction
+	if err := conn.WriteMsg(res); err != nil {
 		e.log.Debug("response not sent", "status", res.StatusCode, "callid", short(callIDOf(req)), "error", err)
 	}
-	tx.Terminate()
 }
 
 func (e *Endpoint) onRegister(req *sipmsg.Request, tx *sipmsg.ServerTx, source netip.AddrPort) {
@@ -145,7 +146,9 @@ func (e *Endpoint) onRegister(req *sipmsg.Request, tx *sipmsg.ServerTx, source n
 	if done {
 		return
 	}
-	e.send(req, tx, e.registrar.register(req, user, source, sipmsg.NetworkToLower(req.Transport())))
+	res := e.registrar.register(req, user, source, sipmsg.NetworkToLower(req.Transport()))
+	res.AppendHeader(sipmsg.NewHeader("Server", product))
+	e.send(req, tx, res)
 }
 
 // onCancel: RFC 3261 §9.2. The leg's own goroutine decides whether it came in time.

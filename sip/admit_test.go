@@ -131,6 +131,32 @@ func TestStrangersGetSilence(t *testing.T) {
 	}
 }
 
+// RFC 3261 §8.2.7: what a stranger gets keeps nothing alive. A transaction would give the same answer to all that comes on its branch.
+func TestStrangersLeaveNoTransactions(t *testing.T) {
+	e, _ := calls(t, nil)
+	stranger := newPhone(t, e, "127.0.0.66", "1001")
+	c := stranger.dials("1900")
+	c.request("REGISTER", "")
+	first := stranger.wantFor(401, "REGISTER")
+	c.write("REGISTER", c.seq, c.branch, "")
+	if again := stranger.wantFor(401, "REGISTER"); challengePart(again.header("WWW-Authenticate"), "nonce") == challengePart(first.header("WWW-Authenticate"), "nonce") {
+		t.Error("the challenge of a REGISTER was kept")
+	}
+	for _, wrong := range []string{"Authorization: Digest nonsense", credentials(first.header("WWW-Authenticate"), "1001", "guess", "INVITE", c.uri, "00000001")} {
+		want := "SIP/2.0 403"
+		if strings.HasSuffix(wrong, "nonsense") {
+			want = "SIP/2.0 400"
+		}
+		d := stranger.dials("1900")
+		d.invite(wrong)
+		res := stranger.want(want)
+		d.write("INVITE", d.inviteSeq, d.inviteVia, someSDP(1, "sendrecv"))
+		if again := stranger.wantFor(401, "INVITE"); again.tag("To") != res.tag("To") {
+			t.Errorf("To tags %q and %q", again.tag("To"), res.tag("To"))
+		}
+	}
+}
+
 func TestRegisteredPhoneIsKnown(t *testing.T) {
 	changes := make(chan string, 8)
 	e := serve(t, func(c *Config) {

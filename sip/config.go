@@ -49,6 +49,10 @@ type timers struct {
 	probe      time.Duration // between OPTIONS to a static contact that failed; 30 s
 	ringing    time.Duration // between repeated 180s, so that proxies on the way don't give up (RFC 3261 §13.3.1.1); 60 s
 	unanswered time.Duration // an incoming INVITE that nobody answers gets 480; 10 min
+
+	tcpStranger time.Duration // a TCP connection of nobody we know; 1 min
+	tcpMessage  time.Duration // from the first to the last byte of a message over TCP; 10 s
+	tcpIdle     time.Duration // silence on a TCP connection, longer than the longest registration; 70 min
 }
 
 func (t timers) withDefaults() timers {
@@ -63,6 +67,9 @@ func (t timers) withDefaults() timers {
 	def(&t.probe, 30*time.Second)
 	def(&t.ringing, time.Minute)
 	def(&t.unanswered, 10*time.Minute)
+	def(&t.tcpStranger, time.Minute)
+	def(&t.tcpMessage, 10*time.Second)
+	def(&t.tcpIdle, 70*time.Minute)
 	return t
 }
 

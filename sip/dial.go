@@ -19,7 +19,7 @@ import (
 type place struct {
 	uri       sipmsg.Uri
 	transport string
-	source    string // of a registered phone: where its REGISTER came from
+	source    netip.AddrPort // of a registered phone: where its REGISTER came from
 	static    bool
 }
 
@@ -38,7 +38,7 @@ func (e *Endpoint) places(acc Account) ([]place, error) {
 	}
 	var all []place
 	for _, b := range e.registrar.contacts(acc.User) {
-		all = append(all, place{uri: b.URI, transport: b.Transport, source: b.Source.String()})
+		all = append(all, place{uri: b.URI, transport: b.Transport, source: b.Source})
 	}
 	return all, nil
 }
@@ -195,9 +195,12 @@ func (e *Endpoint) attempt(d Dial, acc Account, p place, contest *race, news cha
 	}
 	stream.KeepEarly() // what comes before the 2xx is handled, so that the first word is not clipped
 	l := e.newLeg(newTag()+newTag(), newTag(), stream)
-	l.call = d.Call
+	l.call, l.peer = d.Call, p.source
 	dl := &l.dialog
-	dl.Target, dl.Transport, dl.Source, dl.Phone = p.uri.String(), p.transport, p.source, !p.static
+	dl.Target, dl.Transport, dl.Phone = p.uri.String(), p.transport, !p.static
+	if dl.Phone {
+		dl.Source = p.source.String()
+	}
 	_, to := dl.destination(e, p.uri)
 	from := d.From
 	if from == "" {
@@ -423,7 +426,7 @@ func (l *Leg) onInviteSuccess(res *sipmsg.Response) {
 // join fills in the dialog from its 2xx (RFC 3261 §12.1.2).
 func (a *attempt) join(d *dialog, res *sipmsg.Response) {
 	d.RemoteTag = res.To().Params.GetOr("tag", "")
-	d.Routes = recordRoutes(res)
+	d.Routes = routes(res, "record-route")
 	slices.Reverse(d.Routes)
 	d.refresh(res)
 	d.heard(res.Source(), res.Transport())

@@ -110,9 +110,11 @@ func (e *Endpoint) address(req *sipmsg.Request, d *dialog, hop sipmsg.Uri) {
 // destination tells where a request within the dialog goes. The RFC's answer is the first route, or else the remote target. We keep to it but
 // for these cases, in which the target can't be reached or may not be:
 //
-//   - An account's phone without a route is sent to where its own messages come from (symmetric signalling): behind NAT its Contact is an
-//     address of its own network, and where there is no NAT the two are the same.
-//   - Over TCP the connection that the peer opened is used as long as it is open; browsers and phones behind NAT accept none.
+//   - An account's phone is sent to where its own messages come from (symmetric signalling): behind NAT its Contact is an address of its own
+//     network, and where there is no NAT the two are the same. No Contact and no Record-Route of a phone makes us send to a third party; a proxy
+//     that the phone is behind is where its messages come from.
+//   - Over TCP the connection that the peer opened is used as long as it is open; browsers and phones behind NAT accept none. Then a phone is
+//     called at the port that it names, but at no other host.
 //   - Any other peer whose Contact is a private, link-local or unspecified address, or not an address at all but ".invalid", while it
 //     talks to us from another one that is public, is sent to where it talks from.
 func (d *dialog) destination(e *Endpoint, hop sipmsg.Uri) (transport, to string) {
@@ -125,9 +127,6 @@ func (d *dialog) destination(e *Endpoint, hop sipmsg.Uri) (transport, to string)
 			transport = "udp"
 		}
 	}
-	if d.Phone && len(d.Routes) == 0 {
-		transport = d.Transport // a phone behind a TCP connection often leaves out ;transport=tcp, and the other way round
-	}
 	port := hop.Port
 	if port == 0 {
 		port = 5060
@@ -135,13 +134,21 @@ func (d *dialog) destination(e *Endpoint, hop sipmsg.Uri) (transport, to string)
 	host := strings.Trim(hop.Host, "[]")
 	to = net.JoinHostPort(host, strconv.Itoa(port))
 	source, err := netip.ParseAddrPort(d.Source)
+	if d.Phone {
+		// Not by hop's transport: a phone behind a TCP connection often leaves out ;transport=tcp, and the other way round.
+		named := len(d.Routes) > 0
+		if d.Transport == "tcp" {
+			named = !e.connected(d.Source)
+		}
+		if named && sameHost(host, source.Addr().String()) {
+			return d.Transport, to
+		}
+		return d.Transport, d.Source
+	}
 	if err != nil || len(d.Routes) > 0 {
 		return transport, to
 	}
 	if transport == "tcp" && d.Transport == "tcp" && e.connected(d.Source) {
-		return transport, d.Source
-	}
-	if d.Phone && transport == "udp" {
 		return transport, d.Source
 	}
 	target, err := netip.ParseAddr(host)
@@ -263,17 +270,6 @@ func routeURI(value string) (sipmsg.Uri, bool) {
 		return sipmsg.Uri{}, false
 	}
 	return uri, true
-}
-
-// recordRoutes gives the Record-Route values of a message in their order.
-func recordRoutes(m interface {
-	GetHeaders(string) []sipmsg.Header
-}) []string {
-	var all []string
-	for _, h := range m.GetHeaders("record-route") {
-		all = append(all, h.Value())
-	}
-	return all
 }
 
 func hasParam(params sipmsg.HeaderParams, name string) bool {

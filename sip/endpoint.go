@@ -30,21 +30,22 @@ import (
 
 // Endpoint is a SIP user agent with a registrar, on all addresses of Config.Listen.
 type Endpoint struct {
-	cfg       Config
-	log       *slog.Logger
-	times     timers
-	limits    limits
-	tpl       *sipmsg.TransportLayer
-	txl       *sipmsg.TransactionLayer
-	udp       []*packets
-	tcp       []*connections
-	digest    *digestServer
-	registrar *registrar
-	statics   *statics
-	secret    [32]byte // of the To tags
-	arrivals  atomic.Uint64
-	draining  atomic.Bool
-	dials     dials
+	cfg        Config
+	log        *slog.Logger
+	times      timers
+	limits     limits
+	tpl        *sipmsg.TransportLayer
+	txl        *sipmsg.TransactionLayer
+	udp        []*packets
+	tcp        []*connections
+	digest     *digestServer
+	registrar  *registrar
+	statics    *statics
+	secret     [32]byte // of the To tags
+	arrivals   atomic.Uint64
+	draining   atomic.Bool
+	dials      dials
+	complaints sparing // of wrong credentials
 
 	ctx  context.Context // done when the endpoint is closed: every goroutine ends
 	stop context.CancelFunc
@@ -103,7 +104,7 @@ func New(cfg Config) (*Endpoint, error) {
 	e.tpl = sipmsg.NewTransportLayer(net.DefaultResolver, parser(), nil,
 		sipmsg.WithTransportLayerLogger(quiet),
 		sipmsg.WithTransportLayerTransports(sipmsg.TransportsConfig{TCP: &sipmsg.TransportTCP{
-			ReadTimeout: tcpIdle, WriteTimeout: tcpWrite,
+			WriteTimeout: tcpWrite, // connections that we take have read deadlines of their own
 			DialerCreate: e.dialer,
 		}}))
 	e.tpl.OnMessage(e.arrive) // before the transaction layer, which appends itself
@@ -141,7 +142,7 @@ func (e *Endpoint) bind(s string) error {
 		if u, ok := conn.(*net.UDPConn); ok {
 			u.SetReadBuffer(4 << 20) // a burst waits here; the kernel may give less
 		}
-		l := newPackets(conn, e.tpl.Pool("udp"), e.limits.sources)
+		l := newPackets(conn, e.tpl.Pool("udp"), e.limits.sources, e)
 		l.pool.Add(l.stay.PacketAddr, l.stay) // requests may be sent before Serve reads
 		e.udp = append(e.udp, l)
 		return nil
@@ -150,7 +151,7 @@ func (e *Endpoint) bind(s string) error {
 	if err != nil {
 		return fmt.Errorf("listen %s: %w", s, err)
 	}
-	e.tcp = append(e.tcp, newConnections(l, e.limits, func(ip netip.Addr) bool { return e.trunk(ip) != "" }))
+	e.tcp = append(e.tcp, newConnections(l, e.limits, e.times, e))
 	return nil
 }
 
@@ -302,6 +303,21 @@ func (e *Endpoint) trunk(ip netip.Addr) string {
 // known tells whether requests from ip get the answers that the RFC asks for; all others get silence or a challenge.
 func (e *Endpoint) known(ip netip.Addr) bool { return e.trunk(ip) != "" || e.registrar.known(ip) }
 
+// keeps tells whether a TCP connection from there may stay: one of a trunk, of an address with a registered phone, or with a call on it.
+func (e *Endpoint) keeps(from netip.AddrPort) bool {
+	if e.known(from.Addr()) {
+		return true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, l := range e.legs {
+		if l.peer == from {
+			return true
+		}
+	}
+	return false
+}
+
 // methodCancel is what arrive calls a CANCEL, so that sipgo hands it to us. Left alone, sipgo would answer it and send 487 by itself while
 // our 200 may be on its way, each with a To tag of its own.
 const methodCancel sipmsg.RequestMethod = "CANCEL-INVITE"
@@ -324,7 +340,11 @@ func (e *Endpoint) arrive(msg sipmsg.Message) {
 	}()
 	source, err := netip.ParseAddrPort(req.Source())
 	if via := req.Via(); via != nil && req.CSeq() != nil {
-		lowerNames(via.Params)
+		for _, h := range req.GetHeaders("via") {
+			if v, ok := h.(*sipmsg.ViaHeader); ok {
+				lowerNames(v.Params)
+			}
+		}
 		via.Params.Remove("received")
 		via.Params.Add("rport", "")
 	} else if err != nil || !e.known(source.Addr().Unmap()) {

@@ -92,11 +92,12 @@ func (e *Endpoint) incoming(req *sipmsg.Request, tx *sipmsg.ServerTx, inv Invite
 	from, to := req.From(), req.To()
 	l := e.newLeg(callIDOf(req), to.Params.GetOr("tag", ""), stream)
 	l.incoming, l.invite, l.initial, l.tx, l.branch, l.counted = true, inv, req, tx, branch, true
+	l.peer = inv.Source
 	l.dialog = dialog{
 		CallID: l.id, LocalTag: l.localTag, RemoteTag: from.Params.GetOr("tag", ""),
 		Local: untagged(to.DisplayName, to.Address, to.Params), Remote: untagged(from.DisplayName, from.Address, from.Params),
 		LocalSeq: rand.Uint32N(1 << 20), RemoteSeq: req.CSeq().SeqNo, HasRemoteSeq: true,
-		Routes: recordRoutes(req), Transport: sipmsg.NetworkToLower(req.Transport()), Source: req.Source(),
+		Routes: routes(req, "record-route"), Transport: sipmsg.NetworkToLower(req.Transport()), Source: req.Source(),
 		Phone: inv.Account != "" || inv.Trunk == "",
 	}
 	l.dialog.refresh(req)
@@ -293,7 +294,7 @@ func (l *Leg) repeatFinals(now time.Time) {
 			l.log.Warn("no ACK to our 200", "cseq", f.seq)
 			l.unacked = nil
 			l.failAnswers(errors.New("no ACK"))
-			l.bye("no ACK", true)
+			l.bye("no ACK", false)
 			return
 		case due(f.next, now):
 			f.wait = min(2*f.wait, l.e.times.t2)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ type Leg struct {
 	localTag string
 	incoming bool
 	invite   Invite
+	peer     netip.AddrPort // where the INVITE came from, or the phone registered from; zero: a static contact
 	stream   *media.Stream
 	log      *slog.Logger
 

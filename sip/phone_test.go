@@ -29,6 +29,7 @@ type phone struct {
 	server string
 	tcp    bool
 	write  func([]byte) error
+	cut    func() // of TCP: ends the connection
 	msgs   chan message
 	seen   []message // what want passed over, and what it found
 }
@@ -124,6 +125,7 @@ func newTCPPhone(t *testing.T, e *Endpoint, user string) *phone {
 	}
 	p := &phone{t: t, user: user, local: conn.LocalAddr().String(), server: server, tcp: true, msgs: make(chan message, 256)}
 	p.write = func(b []byte) error { _, err := conn.Write(b); return err }
+	p.cut = func() { conn.Close() }
 	var reading sync.WaitGroup
 	reading.Go(func() { readStream(conn, p.msgs) })
 	t.Cleanup(func() { conn.Close(); reading.Wait() })

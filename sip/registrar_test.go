@@ -78,7 +78,7 @@ func registerText(lines ...string) string {
 
 func parseRegister(t testing.TB, lines ...string) *sipmsg.Request {
 	t.Helper()
-	m, err := sipmsg.ParseMessage([]byte(registerText(lines...)))
+	m, err := parser().ParseSIP([]byte(registerText(lines...)))
 	if err != nil {
 		t.Fatal(err)
 	}

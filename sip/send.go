@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	sipmsg "github.com/emiago/sipgo/sip"
 )
@@ -19,6 +20,9 @@ var errNoSocket = errors.New("no UDP address to send from: Config.Listen has non
 // errNotAsked: sipgo wants to open a connection to where a Via header points, because the request's own connection is gone. Nobody may make us
 // connect to an address of his choice.
 var errNotAsked = errors.New("no connection is made for a response")
+
+// lookup bounds how long a name server may take.
+const lookup = 4 * time.Second
 
 // dials are the addresses that we are about to send a request to over TCP; connections are made to those only.
 type dials struct {
@@ -69,7 +73,9 @@ func (e *Endpoint) prepare(ctx context.Context, req *sipmsg.Request) (done func(
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil {
-		// A and AAAA records only; SRV is not looked at.
+		// A and AAAA records only; SRV is not looked at. A leg's goroutine may be waiting.
+		ctx, cancel := context.WithTimeout(ctx, lookup)
+		defer cancel()
 		all, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		if err != nil {
 			return nil, fmt.Errorf("destination %q: %w", short(host), err)

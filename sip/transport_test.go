@@ -175,7 +175,7 @@ func TestReaderStartsAfresh(t *testing.T) {
 
 func TestRetiredSourcesAreForgotten(t *testing.T) {
 	pool := sipmsg.NewTransportLayer(nil, parser(), nil).Pool("udp")
-	p := newPackets(&everyone{msg: []byte("ACK sip:x@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1\r\n\r\n")}, pool, 100)
+	p := newPackets(&everyone{msg: []byte("ACK sip:x@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1\r\n\r\n")}, pool, 100, nil)
 	buf := make([]byte, 2048)
 	restarts := 0
 	for read := 0; read < 1000; {
@@ -279,8 +279,11 @@ func TestDestination(t *testing.T) {
 		{"both in the office", "sip:10.0.0.9:5070", dialog{Transport: "udp", Source: "192.168.1.5:5060"}, "udp", "10.0.0.9:5070"},
 		{"a browser", "sip:x@abc.invalid", dialog{Transport: "udp", Source: "203.0.113.5:31000"}, "udp", "203.0.113.5:31000"},
 		{"a phone is symmetric", "sip:1001@192.168.0.7:5060", dialog{Transport: "udp", Source: "198.51.100.7:40000", Phone: true}, "udp", "198.51.100.7:40000"},
-		{"a route wins", "sip:198.51.100.1:5080;lr", dialog{Transport: "udp", Source: "198.51.100.7:40000", Phone: true, Routes: []string{"<sip:198.51.100.1:5080;lr>"}}, "udp", "198.51.100.1:5080"},
-		{"TCP without a connection", "sip:198.51.100.7:5062;transport=tcp", dialog{Transport: "tcp", Source: "198.51.100.7:40000", Phone: true}, "tcp", "198.51.100.7:5062"},
+		{"a trunk's route wins", "sip:198.51.100.1:5080;lr", dialog{Transport: "udp", Source: "198.51.100.7:40000", Routes: []string{"<sip:198.51.100.1:5080;lr>"}}, "udp", "198.51.100.1:5080"},
+		{"a phone's proxy", "sip:198.51.100.7:5080;lr", dialog{Transport: "udp", Source: "198.51.100.7:40000", Phone: true, Routes: []string{"<sip:198.51.100.7:5080;lr>"}}, "udp", "198.51.100.7:5080"},
+		{"a phone's route elsewhere", "sip:198.51.100.1:5080;lr", dialog{Transport: "udp", Source: "198.51.100.7:40000", Phone: true, Routes: []string{"<sip:198.51.100.1:5080;lr>"}}, "udp", "198.51.100.7:40000"},
+		{"a phone's connection is gone", "sip:198.51.100.7:5062;transport=tcp", dialog{Transport: "tcp", Source: "198.51.100.7:40000", Phone: true}, "tcp", "198.51.100.7:5062"},
+		{"and its Contact is elsewhere", "sip:1001@203.0.113.1:22;transport=tcp", dialog{Transport: "tcp", Source: "198.51.100.7:40000", Phone: true}, "tcp", "198.51.100.7:40000"},
 		{"IPv6", "sip:[2001:db8::1]:5062", dialog{Transport: "udp", Source: "[2001:db8::1]:5062"}, "udp", "[2001:db8::1]:5062"},
 	} {
 		transport, to := c.d.destination(e, uri(c.target))

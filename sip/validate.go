@@ -28,14 +28,14 @@ type fault struct {
 	headers []sipmsg.Header
 }
 
-// clean tells whether no header value and no URI of the request has a control character. What is not clean can't be echoed and is not answered.
-func clean(req *sipmsg.Request) bool {
-	if !printable(req.Recipient.String()) {
-		return false
-	}
+// echoes tells whether the headers that every response repeats are fit to be repeated: without control characters. If not there is no answer.
+func echoes(req *sipmsg.Request) bool {
 	for _, h := range req.Headers() {
-		if !printable(h.Name()) || !printable(h.Value()) {
-			return false
+		switch sipmsg.HeaderToLower(h.Name()) {
+		case "via", "from", "to", "call-id", "cseq":
+			if !printable(h.Value()) {
+				return false
+			}
 		}
 	}
 	return true
@@ -67,13 +67,19 @@ func validate(req *sipmsg.Request, inDialog bool) *fault {
 		if rest, ok := strings.CutPrefix(h.Name(), broken); ok {
 			return bad("Malformed " + rest)
 		}
-		if name == "xontent-length" {
-			return bad("Body Shorter Than Content-Length")
-		}
 		if len(h.Value()) > maxValue {
 			return bad("Header Too Long")
 		}
+		if !printable(h.Name()) || !printable(h.Value()) {
+			return bad("Control Character")
+		}
 		switch name {
+		case "route", "record-route":
+			for _, v := range routes(req, name) {
+				if _, ok := routeURI(v); !ok {
+					return bad("Malformed " + h.Name())
+				}
+			}
 		case "from", "to", "call-id", "cseq", "max-forwards", "content-length", "content-type":
 			if seen[name]++; seen[name] > 1 {
 				return bad("Repeated " + h.Name())
@@ -112,7 +118,7 @@ func validate(req *sipmsg.Request, inDialog bool) *fault {
 	switch {
 	case len(uri) > maxURI:
 		return &fault{code: 414}
-	case strings.ContainsAny(uri, " \t<>\""):
+	case strings.ContainsAny(uri, " \t<>\"") || !printable(uri):
 		return bad("Malformed Request-URI")
 	case req.Recipient.Scheme != "sip" && req.Recipient.Scheme != "tel":
 		return &fault{code: 416, reason: "Unsupported URI Scheme"}
