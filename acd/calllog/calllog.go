@@ -50,8 +50,10 @@ const (
 
 // Open connects to Postgres and brings the schema up to date. When Postgres is
 // away it says so in the log and returns all the same: Follow goes on trying.
-// It fails when the DSN is wrong or Postgres refuses what is needed. Close
-// ends it. log may be nil.
+// So it does when Postgres refuses us (a changed password, a missing right): a
+// call centre answers its phone all the same. It fails when the DSN makes no
+// sense, and when the log was written by a newer Hotline. Close ends it. log may
+// be nil.
 func Open(ctx context.Context, dsn string, log *slog.Logger) (*Log, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -75,11 +77,15 @@ func Open(ctx context.Context, dsn string, log *slog.Logger) (*Log, error) {
 	within, cancel := context.WithTimeout(ctx, openWithin)
 	defer cancel()
 	if err := l.ready(within); err != nil {
-		if refused(err) {
+		switch {
+		case errors.Is(err, errNewerSchema):
 			pool.Close()
 			return nil, fmt.Errorf("open call log: %w", err)
+		case refused(err):
+			log.Error("Postgres refuses us; calls go on, and the call log will catch up once this is put right", "err", err)
+		default:
+			log.Warn("Postgres is away; the call log will catch up", "err", err)
 		}
-		log.Warn("Postgres is away; the call log will catch up", "err", err)
 	}
 	return l, nil
 }
@@ -111,7 +117,7 @@ func (l *Log) ready(ctx context.Context) error {
 func refused(err error) bool {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
-		return errors.Is(err, errNewerSchema)
+		return false
 	}
 	for _, class := range []string{"08", "40", "53", "57", "58"} {
 		if strings.HasPrefix(pg.Code, class) {

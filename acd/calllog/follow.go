@@ -17,6 +17,9 @@ import (
 const (
 	retryFirst = 100 * time.Millisecond // doubles with each attempt up to retryMost
 	retryMost  = 2 * time.Second
+	// retryRefused is retryMost while Postgres says no: a wrong password tried
+	// too often locks an account.
+	retryRefused = 30 * time.Second
 
 	// reader names this projection among the readers of the journal.
 	reader = "calllog"
@@ -28,9 +31,9 @@ var errMoved = errors.New("another process projects into this call log")
 // Follow projects the journal's facts into the log as they come, from where
 // the log stands, until ctx is done (then it returns nil) or the journal is
 // closed (journal.ErrClosed). While Postgres is away it tries again with
-// growing pauses of up to 2 s; it warns once and says once when all is well
-// again. A fact that can't be projected goes to log.quarantine with an alarm,
-// and the rest goes on.
+// growing pauses of up to 2 s, or 30 s while Postgres refuses us; it warns once
+// and says once when all is well again. A fact that can't be projected goes to
+// log.quarantine with an alarm, and the rest goes on.
 func (l *Log) Follow(ctx context.Context, j *journal.Journal) error {
 	pause := retryFirst
 	down := time.Time{} // since when; zero: all is well
@@ -62,7 +65,11 @@ func (l *Log) Follow(ctx context.Context, j *journal.Journal) error {
 			l.log.Warn("the call log can't be written; it will catch up", "err", err)
 		}
 		timer.Reset(pause)
-		pause = min(2*pause, retryMost)
+		most := retryMost
+		if refused(err) {
+			most = retryRefused
+		}
+		pause = min(2*pause, most)
 	}
 }
 

@@ -99,9 +99,18 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		t.Error("a DSN that is none was taken")
 	}
 	wrong := strings.Replace(dsn, "test", "nosuchdatabase", 1)
-	if _, err := Open(t.Context(), wrong, nil); err == nil || !strings.Contains(err.Error(), "nosuchdatabase") {
+	var notes heard
+	l, err := Open(t.Context(), wrong, slog.New(&notes))
+	if err != nil {
+		t.Fatalf("a Postgres that refuses us ends the service: %v", err)
+	}
+	if notes.count("ERROR Postgres refuses us") != 1 {
+		t.Errorf("no such database: %q", notes.lines)
+	}
+	if _, err := l.Calls(t.Context(), Filter{}); err == nil || !strings.Contains(err.Error(), "nosuchdatabase") {
 		t.Errorf("no such database: %v", err)
 	}
+	l.Close()
 	openLog(t, dsn)
 	if _, err := tryQuery(t.Context(), dsn, "insert into log.schema_version (version) values (99)"); err != nil {
 		t.Fatal(err)

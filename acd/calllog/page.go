@@ -90,6 +90,17 @@ func (w *speaksOf) fact(f journal.Fact) {
 		}
 	case journal.ServiceStarted, journal.ServiceStopped:
 		w.all = true
+	case journal.FloorSnapshot:
+		if f.LostFrom.IsZero() {
+			return
+		}
+		w.all = true
+		for _, c := range f.Calls {
+			w.calls[c.Call] = true
+		}
+		for _, o := range f.Offers {
+			w.offers[o.Offer] = true
+		}
 	}
 	if call != "" {
 		w.calls[call] = true

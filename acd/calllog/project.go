@@ -59,6 +59,10 @@ func (p *page) project(s journal.Stored) error {
 		return p.agentChanged(at, f)
 	case journal.AgentsNamed:
 		p.named(f)
+	case journal.FloorSnapshot:
+		if !f.LostFrom.IsZero() {
+			p.afterLoss(at, f)
+		}
 	case journal.ServiceStarted:
 		p.serviceStarted(at, f)
 	case journal.ServiceStopped:
@@ -105,11 +109,7 @@ func (p *page) serviceStarted(at time.Time, f journal.ServiceStarted) {
 	end = end.UTC()
 	for _, c := range p.calls {
 		if c.EndedAt == nil {
-			stage := stageOf(c.Segment)
-			p.closeCall(c, end)
-			c.Outcome, c.Stage = new(string(journal.Failed)), &stage
-			c.HungUpBy = new(string(journal.System))
-			c.Presumed = true
+			p.presume(c, end)
 		}
 	}
 	for _, open := range p.rings {
@@ -126,6 +126,15 @@ func (p *page) serviceStarted(at time.Time, f journal.ServiceStarted) {
 		}
 	}
 	p.serviceDown(end)
+}
+
+// presume ends a call of which nobody will say how it ended.
+func (p *page) presume(c *callRow, end time.Time) {
+	stage := stageOf(c.Segment)
+	p.closeCall(c, end)
+	c.Outcome, c.Stage = new(string(journal.Failed)), &stage
+	c.HungUpBy = new(string(journal.System))
+	c.Presumed = true
 }
 
 // serviceDown opens for every agent the time for which nobody knows: it ends

@@ -128,6 +128,7 @@ func (p *page) ended(at time.Time, f journal.CallEnded) error {
 	}
 	if c.EndedAt == nil {
 		p.closeCall(c, end)
+		p.leaveNothingOpen(f.Call, end)
 	}
 	// Otherwise the end was presumed, at the last moment seen, and its time stands.
 	c.Outcome, c.Stage = text(f.Outcome), &stage
@@ -143,6 +144,20 @@ func (p *page) closeCall(c *callRow, at time.Time) {
 	}
 	p.enter(c, "", "", at)
 	c.EndedAt, c.touched = &at, true
+}
+
+// leaveNothingOpen ends what should have ended before its call. Only facts that
+// were lost leave anything.
+func (p *page) leaveNothingOpen(id acd.CallID, at time.Time) {
+	for _, o := range p.rings[id] {
+		p.closeOffer(o, at, string(acd.OfferFailed))
+	}
+	delete(p.rings, id)
+	for _, v := range p.visits[id] {
+		if v.EndedAt == nil {
+			p.closeVisit(p.calls[id], v, at, string(acd.VisitFailed), "")
+		}
+	}
 }
 
 // enter moves the call to another segment; an empty one is none.

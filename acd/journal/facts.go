@@ -178,12 +178,16 @@ type (
 	}
 
 	// FloorSnapshot allows replay to start here. It holds the floor and the
-	// calls and dialogs that are open besides.
+	// calls, offers and dialogs that are open besides. LostFrom is set in the
+	// one behind a Gap: facts from then on are missing, and what was open
+	// before and is not here ended in between, nobody knows how.
 	FloorSnapshot struct {
-		Floor   json.RawMessage    `json:"floor"`
-		Agents  []acd.AgentChanged `json:"agents,omitempty"`
-		Calls   []OpenCall         `json:"calls,omitempty"`
-		Dialogs []DialogOpened     `json:"dialogs,omitempty"`
+		Floor    json.RawMessage    `json:"floor"`
+		Agents   []acd.AgentChanged `json:"agents,omitempty"`
+		Calls    []OpenCall         `json:"calls,omitempty"`
+		Offers   []acd.Offer        `json:"offers,omitempty"`
+		Dialogs  []DialogOpened     `json:"dialogs,omitempty"`
+		LostFrom time.Time          `json:"lost_from,omitzero"`
 	}
 	// Alarm is something that an operator must know.
 	Alarm struct {
@@ -203,4 +207,8 @@ type OpenCall struct {
 	Call      acd.CallID `json:"call"`
 	Stage     Stage      `json:"stage"`
 	Recording string     `json:"recording,omitempty"` // the file being written
+
+	Arrival   CallArrived `json:"arrival,omitzero"`
+	ArrivedAt time.Time   `json:"arrived_at,omitzero"`
+	Queue     acd.QueueID `json:"queue,omitempty"` // the last that it entered
 }

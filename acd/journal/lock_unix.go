@@ -17,7 +17,7 @@ func lockFolder(path string) (*os.File, error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errors.New("another process has it open")
+			return nil, errors.New("another process has it open: stop that one, or choose another `data` folder")
 		}
 		return nil, err
 	}

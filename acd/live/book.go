@@ -1,9 +1,11 @@
 package live
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	"hotline/acd"
 	"hotline/acd/journal"
@@ -13,6 +15,7 @@ import (
 // loop and the recovery after a crash cannot disagree about it.
 type book struct {
 	calls   map[acd.CallID]journal.OpenCall
+	offers  map[acd.OfferID]acd.Offer
 	dialogs map[string]journal.DialogOpened
 	agents  map[acd.AgentID]acd.AgentChanged
 }
@@ -20,25 +23,35 @@ type book struct {
 func newBook() book {
 	return book{
 		calls:   map[acd.CallID]journal.OpenCall{},
+		offers:  map[acd.OfferID]acd.Offer{},
 		dialogs: map[string]journal.DialogOpened{},
 		agents:  map[acd.AgentID]acd.AgentChanged{},
 	}
 }
 
 // read takes one fact, in the journal's order.
-func (b *book) read(f journal.Fact) {
+func (b *book) read(at time.Time, f journal.Fact) {
 	switch f := f.(type) {
 	case journal.CallArrived:
-		b.calls[f.Call] = journal.OpenCall{Call: f.Call, Stage: journal.Flow}
+		b.calls[f.Call] = journal.OpenCall{Call: f.Call, Stage: journal.Flow, Arrival: f, ArrivedAt: at}
 	case journal.CallEnded:
 		delete(b.calls, f.Call)
 	case acd.CallQueued:
 		b.stage(f.Call, journal.Waiting)
+		if c, ok := b.calls[f.Call]; ok {
+			c.Queue = f.Queue
+			b.calls[f.Call] = c
+		}
 	case acd.LeaveQueue:
 		b.stage(f.Call, journal.Flow)
+	case acd.Offer:
+		b.offers[f.Offer] = f
 	case journal.PhoneRang:
-		b.stage(f.Call, journal.Ringing)
+		if _, open := b.offers[f.Offer]; open { // else it crossed with the end of its offer
+			b.stage(f.Call, journal.Ringing)
+		}
 	case acd.OfferEnded:
+		delete(b.offers, f.Offer)
 		if f.Result == acd.OfferAnswered {
 			b.stage(f.Call, journal.Talking)
 		} else if b.calls[f.Call].Stage == journal.Ringing {
@@ -99,6 +112,15 @@ func (b *book) openCalls() []journal.OpenCall {
 	return calls
 }
 
+func (b *book) openOffers() []acd.Offer {
+	offers := make([]acd.Offer, 0, len(b.offers))
+	for _, o := range b.offers {
+		offers = append(offers, o)
+	}
+	slices.SortFunc(offers, func(x, y acd.Offer) int { return cmp.Compare(x.Offer, y.Offer) })
+	return offers
+}
+
 func (b *book) openDialogs() []journal.DialogOpened {
 	dialogs := make([]journal.DialogOpened, 0, len(b.dialogs))
 	for _, d := range b.dialogs {
@@ -122,6 +144,7 @@ func (b *book) snapshot(floor []byte) journal.FloorSnapshot {
 		Floor:   json.RawMessage(floor),
 		Agents:  b.agentStates(),
 		Calls:   b.openCalls(),
+		Offers:  b.openOffers(),
 		Dialogs: b.openDialogs(),
 	}
 }
@@ -134,6 +157,9 @@ func (b *book) open(s journal.FloorSnapshot) {
 	}
 	for _, c := range s.Calls {
 		b.calls[c.Call] = c
+	}
+	for _, o := range s.Offers {
+		b.offers[o.Offer] = o
 	}
 	for _, d := range s.Dialogs {
 		b.dialogs[d.Dialog] = d

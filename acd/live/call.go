@@ -7,6 +7,7 @@ import (
 	"errors"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,10 +26,12 @@ type call struct {
 	leg  Leg
 
 	language ivr.Language
-	ended    bool // CallEnded was told
+	stage    journal.Stage // where the caller is
+	ended    bool          // CallEnded was told
 
-	ringing  atomic.Int32 // phones that ring for this call; rings count it
-	verdicts chan verdict // what the floor decided; buffered, see tell
+	rings    sync.WaitGroup // of this call; the loop adds, and not after the call has left the floor
+	ringing  atomic.Int32   // phones that ring for this call; rings count it
+	verdicts chan verdict   // what the floor decided; buffered, see tell
 }
 
 // verdict is a decision of the floor about a waiting call: one of its fields is
@@ -38,8 +41,8 @@ type verdict struct {
 	left    acd.VisitResult
 }
 
-// verdictsSize is enough: between two reads of the story there can be a Connect
-// and a LeaveQueue per visit, and a story reads while it waits.
+// verdictsSize is far more than can wait: a story reads while it waits, and is
+// away for no longer than a bridge takes to fail.
 const verdictsSize = 8
 
 // tell is called by the loop and never blocks. A story that does not read is
@@ -60,18 +63,24 @@ type outcome struct {
 	detail   string
 }
 
-var errHungUp = errors.New("the caller hung up")
+var errHungUp = errors.New("the caller's leg is over")
 
 // Arrive lives through one caller's visit and returns at its end. A panic in it
 // ends this call as failed and nothing else.
 func (r *Referee) Arrive(a Arrival) {
-	r.busy.Add(1)
-	defer r.busy.Done()
+	if !r.inside.enter() {
+		a.Leg.Hangup() // the journal has had its last fact
+		return
+	}
+	defer r.inside.leave()
 	if isFeature(a.Number) {
 		r.feature(a)
 		return
 	}
-	c := &call{r: r, id: newCallID(r.clock.now()), from: a, leg: a.Leg, verdicts: make(chan verdict, verdictsSize)}
+	c := &call{
+		r: r, id: newCallID(r.clock.now()), from: a, leg: a.Leg,
+		stage: journal.Flow, verdicts: make(chan verdict, verdictsSize),
+	}
 	r.mu.Lock()
 	r.calls[c.id] = c
 	r.mu.Unlock()
@@ -83,16 +92,14 @@ func (r *Referee) Arrive(a Arrival) {
 	a.Leg.SetCall(string(c.id))
 	defer c.lastWords()
 
-	if a.Agent != "" {
-		r.Tell(acd.PrivateCallStarted{Agent: a.Agent})
-		defer func() {
-			untilFree(a.Leg)
-			r.Tell(acd.PrivateCallEnded{Agent: a.Agent})
-		}()
-	}
 	direction := ""
 	if a.Agent != "" {
 		direction = "internal"
+		r.privateStarted(a.Agent)
+		defer func() {
+			untilFree(a.Leg)
+			r.privateEnded(a.Agent)
+		}()
 	}
 	r.tellAndWait(journal.CallArrived{Call: c.id, Number: a.Number, Caller: a.Caller, Name: a.Name, Trunk: a.Trunk, Agent: a.Agent, Direction: direction})
 	c.end(c.story())
@@ -100,6 +107,9 @@ func (r *Referee) Arrive(a Arrival) {
 
 // story is the call from the door to the goodbye.
 func (c *call) story() outcome {
+	if c.r.closing.Err() != nil { // let in just before closing time
+		return outcome{journal.Rejected, c.stage, journal.System, errClosing.Error()}
+	}
 	// Hanging up cancels the context.
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
@@ -113,7 +123,7 @@ func (c *call) story() outcome {
 
 	flow, ok := c.r.cfg.Numbers[c.from.Number]
 	if !ok {
-		return outcome{journal.Failed, journal.Flow, journal.System, "no flow for " + c.from.Number}
+		return outcome{journal.Failed, c.stage, journal.System, "no flow for " + c.from.Number}
 	}
 	choice, err := flow.Run(ctx, c.leg.Audio(), trace{c})
 	if err != nil {
@@ -125,31 +135,38 @@ func (c *call) story() outcome {
 
 // cutShort is the outcome of a flow that did not come to its end.
 func (c *call) cutShort(ctx context.Context, err error) outcome {
-	switch cause := context.Cause(ctx); {
-	case errors.Is(cause, errHungUp):
-		return outcome{journal.LeftInFlow, journal.Flow, journal.Caller, c.how()}
-	case errors.Is(cause, errClosing):
-		c.goodbye("closing")
-		return outcome{journal.Closed, journal.Flow, journal.System, errClosing.Error()}
-	}
 	select {
-	case <-c.leg.Done(): // ended under our hands: no ACK, no audio, ...
-		byPeer, detail := c.leg.HungUp()
-		if byPeer {
-			return outcome{journal.LeftInFlow, journal.Flow, journal.Caller, detail}
-		}
-		return outcome{journal.Failed, journal.Flow, journal.System, detail}
+	case <-c.leg.Done():
+		return c.gone(journal.LeftInFlow)
 	default:
+	}
+	if errors.Is(context.Cause(ctx), errClosing) {
+		c.goodbye("closing")
+		return outcome{journal.Closed, c.stage, journal.System, errClosing.Error()}
 	}
 	c.r.log.Error("flow failed", "call", c.id, "error", err)
 	c.goodbye("sorry_failed")
-	return outcome{journal.Failed, journal.Flow, journal.System, err.Error()}
+	return outcome{journal.Failed, c.stage, journal.System, err.Error()}
 }
 
-// how says in what way the caller left.
-func (c *call) how() string {
-	_, detail := c.leg.HungUp()
-	return detail
+// gone is the outcome of a call whose leg is over: left if the caller hung up,
+// else failed, since nobody wanted it to end.
+func (c *call) gone(left journal.Outcome) outcome {
+	by, detail := endedBy(c.leg, journal.Caller)
+	if by != journal.Caller {
+		left = journal.Failed
+	}
+	return outcome{left, c.stage, by, detail}
+}
+
+// endedBy says who ended a leg that is over: its party, or the system. A phone
+// that only fell silent has not hung up.
+func endedBy(leg Leg, party journal.Party) (by journal.Party, detail string) {
+	byPeer, detail := leg.HungUp()
+	if !byPeer || detail == "no ACK" || detail == "transport failed" {
+		party = journal.System
+	}
+	return party, detail
 }
 
 // goodbye says a last prompt to a caller who is still there, within bounds.
@@ -180,10 +197,11 @@ func (c *call) speaks() ivr.Language {
 	return c.language
 }
 
-// end hangs up and tells the call's one outcome.
+// end hangs up and tells the call's one outcome, as the last fact of the call.
 func (c *call) end(o outcome) {
 	c.leg.Hangup()
 	<-c.leg.Done()
+	c.rings.Wait() // withdrawn by now; they tell of their legs
 	c.r.legEnded(c.id, journal.Caller, "", c.leg)
 	c.ended = true
 	c.r.Tell(journal.CallEnded{Call: c.id, Outcome: o.outcome, Stage: o.stage, HungUpBy: o.hungUpBy, Detail: o.detail})
@@ -199,9 +217,9 @@ func (c *call) lastWords() {
 	c.r.log.Error("a call's story panicked", "call", c.id, "panic", p, "stack", string(debug.Stack()))
 	c.leg.Hangup()
 	c.r.Tell(acd.CallLeftQueue{Call: c.id, Result: acd.VisitFailed})
-	c.r.Tell(acd.CallerHungUp{Call: c.id})
+	c.r.tellAndWait(acd.CallerHungUp{Call: c.id})
 	if !c.ended {
-		c.r.Tell(journal.CallEnded{Call: c.id, Outcome: journal.Failed, Stage: journal.Flow, HungUpBy: journal.System, Detail: "internal error"})
+		c.end(outcome{journal.Failed, c.stage, journal.System, "internal error"})
 	}
 }
 

@@ -63,11 +63,11 @@ func (r *Referee) feature(a Arrival) {
 		return
 	}
 	// No offer rings a phone that is in this call.
-	r.Tell(acd.PrivateCallStarted{Agent: line.ID})
+	r.privateStarted(line.ID)
 	defer func() {
 		a.Leg.Hangup()
 		untilFree(a.Leg)
-		r.Tell(acd.PrivateCallEnded{Agent: line.ID})
+		r.privateEnded(line.ID)
 	}()
 
 	ctx, cancel := context.WithTimeoutCause(r.cut, 20*time.Second, errors.New("feature code took too long"))

@@ -171,6 +171,19 @@ func (c *centre) until(what string, fits func(journal.Fact) bool) []journal.Fact
 	return facts
 }
 
+// entries are all that the journal holds.
+func (c *centre) entries() (all []journal.Stored) {
+	c.t.Helper()
+	err := c.journal.Read(c.t.Context(), journal.Position{}, false, func(batch []journal.Stored) error {
+		all = append(all, batch...)
+		return nil
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return all
+}
+
 func is[F any](journal.Fact) func(journal.Fact) bool {
 	return func(f journal.Fact) bool { _, ok := f.(F); return ok }
 }
@@ -220,6 +233,8 @@ type leg struct {
 	heard  chan struct{} // gets a token per question
 	gone   atomic.Bool   // the phone has lost its dialog
 
+	onAudio atomic.Pointer[func()] // happens when somebody first wants to hear it
+
 	mu     sync.Mutex
 	done   chan struct{}
 	over   bool
@@ -246,8 +261,13 @@ func (l *leg) HungUp() (bool, string) {
 	return l.byPeer, l.detail
 }
 func (l *leg) Settled() <-chan struct{} { return l.done }
-func (l *leg) Audio() *media.Stream     { return l.audio }
-func (l *leg) Holds() <-chan bool       { return l.holds }
+func (l *leg) Audio() *media.Stream {
+	if f := l.onAudio.Swap(nil); f != nil {
+		(*f)()
+	}
+	return l.audio
+}
+func (l *leg) Holds() <-chan bool { return l.holds }
 func (l *leg) Alive(context.Context) error {
 	l.asked.Add(1)
 	select {

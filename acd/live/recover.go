@@ -10,6 +10,15 @@ import (
 	"hotline/acd/journal"
 )
 
+const (
+	// byesAtOnce bounds the requests under way after a crash. Phones that are
+	// gone hold their places for byePatience.
+	byesAtOnce = 256
+	// byePatience is how long a phone may take to answer BYE (RFC 3261
+	// §17.1.2.2, Timer F).
+	byePatience = 32 * time.Second
+)
+
 // past is what the run before left, read from its journal.
 type past struct {
 	lastSeen time.Time // the stamp of its last entry; zero: there was none
@@ -30,15 +39,17 @@ func remember(ctx context.Context, j *journal.Journal) (past, error) {
 	p.lastSeen = last.At
 	_, p.clean = last.Fact.(journal.ServiceStopped)
 	from, snapshot, ok, err := j.LastSnapshot(ctx)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return p, err
-	}
-	if ok {
+	case err != nil: // damaged: all that is kept tells the same, only longer
+		from = journal.Position{}
+	case ok:
 		p.book.open(snapshot)
 	}
 	err = j.Read(ctx, from, false, func(batch []journal.Stored) error {
 		for _, e := range batch {
-			p.book.read(e.Fact)
+			p.book.read(e.At, e.Fact)
 		}
 		return nil
 	})
@@ -79,41 +90,52 @@ func (r *Referee) settle(ctx context.Context, p past) {
 		names.Agents = append(names.Agents, journal.AgentName{Agent: a.ID, Name: a.Name, Extension: a.Extension})
 	}
 	r.Tell(names)
-	r.Tell(acd.Configured{Config: r.cfg.Floor})
+	// With one stamp: nobody was signed out for a moment by our restart.
+	floor := atOnce{acd.Configured{Config: r.cfg.Floor}}
 	for _, a := range r.cfg.Agents {
 		if a.Static {
-			r.Tell(acd.AgentReachable{Agent: a.ID, Reachable: true})
+			floor = append(floor, acd.AgentReachable{Agent: a.ID, Reachable: true})
 		}
 		was := p.book.agents[a.ID]
 		switch {
 		case a.Start || was.Presence == acd.Ready:
-			r.Tell(acd.AgentSignedIn{Agent: a.ID})
+			floor = append(floor, acd.AgentSignedIn{Agent: a.ID})
 		case was.Presence == acd.NotReady:
-			r.Tell(acd.AgentPaused{Agent: a.ID, Reason: was.Reason})
+			floor = append(floor, acd.AgentPaused{Agent: a.ID, Reason: was.Reason})
 		}
 	}
+	r.Tell(floor)
 	r.tellAndWait(snapshotDue{})
 }
 
-// byeAfterCrash sends BYE to the phones, a bounded number at once and for a
-// bounded time, and does not keep new callers waiting for the old ones' phones.
+// byeAfterCrash sends BYE to the phones, a bounded number at once, and does not
+// keep new callers waiting for the old ones' phones. What closing time cuts off
+// stays open in the journal for the next start.
 func (r *Referee) byeAfterCrash(ctx context.Context, dialogs []journal.DialogOpened) {
-	if len(dialogs) == 0 {
+	if len(dialogs) == 0 || !r.inside.enter() {
 		return
 	}
-	r.busy.Add(1)
-	go func() { // ends when every phone answered or 32 s (Timer F) are over
-		defer r.busy.Done()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 32*time.Second)
+	go func() { // ends when every phone has answered or had its time, or at closing time
+		defer r.inside.leave()
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		defer cancel()
-		defer context.AfterFunc(r.cut, cancel)()
+		defer context.AfterFunc(r.closing, cancel)()
 		var wg sync.WaitGroup
-		places := make(chan struct{}, 32)
+		places := make(chan struct{}, byesAtOnce)
 		for _, d := range dialogs {
 			places <- struct{}{}
+			if ctx.Err() != nil {
+				break
+			}
 			wg.Go(func() {
 				defer func() { <-places }()
-				if err := r.cfg.Phones.ByeAfterCrash(ctx, d.State); err != nil {
+				patience, done := context.WithTimeout(ctx, byePatience)
+				defer done()
+				err := r.cfg.Phones.ByeAfterCrash(patience, d.State)
+				if err != nil && ctx.Err() != nil {
+					return
+				}
+				if err != nil {
 					r.log.Warn("BYE to a call of the run before", "call", d.Call, "error", err)
 				}
 				r.Tell(journal.DialogClosed{Dialog: d.Dialog})

@@ -51,6 +51,14 @@ type Config struct {
 	Log     *slog.Logger
 
 	watch watch // tests shorten it; zero: usualWatch
+	// appendTo is Journal.Append; tests let it fail.
+	appendTo func([]journal.Entry) receipt
+}
+
+// receipt tells what became of an append.
+type receipt interface {
+	Done() <-chan struct{}
+	Err() error
 }
 
 // AgentLine is how an agent is reached and called.
@@ -83,7 +91,9 @@ type Referee struct {
 	calls map[acd.CallID]*call
 	rings map[acd.OfferID]*ring
 	work  map[acd.AgentID]acd.Work
-	busy  sync.WaitGroup // stories and rings under way
+
+	inside  guests // stories and rings under way
+	private privateCalls
 
 	book book // what is open; the loop's own
 }
@@ -91,11 +101,14 @@ type Referee struct {
 // snapshotDue asks the loop for a snapshot; it is no fact and not written.
 type snapshotDue struct{}
 
-// told is one fact on its way to the loop. seen, if not nil, is closed once the
-// fact is appended.
+// atOnce are facts with one stamp, told together.
+type atOnce []journal.Fact
+
+// told is one fact on its way to the loop.
 type told struct {
-	fact journal.Fact
-	seen chan struct{}
+	fact   journal.Fact
+	seen   chan struct{} // nil, or closed once the fact is appended and what follows from it done
+	stands chan bool     // nil, or hears of a CallConnected whether the floor took it; size 1
 }
 
 // New makes a referee and starts its loop. It first settles what the run before
@@ -111,13 +124,18 @@ func New(ctx context.Context, cfg Config) (*Referee, error) {
 		calls:   map[acd.CallID]*call{},
 		rings:   map[acd.OfferID]*ring{},
 		work:    map[acd.AgentID]acd.Work{},
+		private: privateCalls{of: map[acd.AgentID]int{}},
 		book:    newBook(),
 	}
+	r.inside.left.L = &r.inside.mu
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
 	if r.cfg.watch == (watch{}) {
 		r.cfg.watch = usualWatch
+	}
+	if r.cfg.appendTo == nil {
+		r.cfg.appendTo = func(entries []journal.Entry) receipt { return cfg.Journal.Append(entries) }
 	}
 	for _, a := range cfg.Agents {
 		r.lines[a.ID] = a
@@ -130,6 +148,9 @@ func New(ctx context.Context, cfg Config) (*Referee, error) {
 		return nil, fmt.Errorf("read what the run before left: %w", err)
 	}
 	r.clock = startClock(past.lastSeen)
+	for _, d := range past.book.openDialogs() {
+		r.book.dialogs[d.Dialog] = d // open until its phone has had BYE, also if we die before that
+	}
 	go r.loop(acd.New()) // ends when quit is closed and the inbox is empty
 	r.settle(ctx, past)
 	return r, nil
@@ -158,6 +179,23 @@ func (r *Referee) tellAndWait(f journal.Fact) {
 	}
 }
 
+// connected tells that the bridge of an offer stands and returns whether the
+// floor takes it: the offer may have ended in the same moment.
+func (r *Referee) connected(offer acd.OfferID) bool {
+	t := told{fact: acd.CallConnected{Offer: offer}, stands: make(chan bool, 1)}
+	select {
+	case r.inbox <- t:
+	case <-r.stopped:
+		return false
+	}
+	select {
+	case stands := <-t.stands:
+		return stands
+	case <-r.stopped:
+		return false
+	}
+}
+
 // loop owns the floor, the book and the clock's last stamp.
 func (r *Referee) loop(floor *acd.Floor) {
 	defer close(r.stopped)
@@ -180,6 +218,8 @@ func (r *Referee) loop(floor *acd.Floor) {
 				continue
 			}
 			l.take(told{fact: journal.Heartbeat{}})
+		case <-l.late():
+			l.settleReceipts()
 		case <-r.quit:
 			for len(r.inbox) > 0 {
 				l.takeWaiting()
@@ -200,13 +240,23 @@ type looper struct {
 	floor *acd.Floor
 	timer *time.Timer
 
-	entries []journal.Entry // of the batch being made
-	todo    []acd.Command   // to be performed when the batch is safe
-	seen    []chan struct{}
+	entries   []journal.Entry // of the batch being made
+	todo      []acd.Command   // to be performed when the batch is safe
+	withdrawn []acd.OfferID   // by this batch
+	seen      []chan struct{}
 
-	unsafe     []*journal.Receipt // appends not yet acknowledged, oldest first; more than one only while the journal is late
-	lost       bool               // an append failed: a snapshot is due
+	unsafe     []pending // appends not yet acknowledged, oldest first; more than one only while the journal is late
+	lost       bool      // appends fail
+	again      bool      // and now no longer: a snapshot is due
+	lostFrom   time.Time // the first entry lost since; zero: nothing is missing
 	snapshotAt time.Time
+}
+
+// pending is an append under way.
+type pending struct {
+	receipt
+	from  time.Time // stamp of its first entry
+	heals bool      // it holds the snapshot that stands for what was lost
 }
 
 func (l *looper) setTimer() {
@@ -220,26 +270,46 @@ func (l *looper) setTimer() {
 // take stamps a fact and, if it is the floor's business, steps the floor.
 func (l *looper) take(t told) {
 	at := l.clock.now()
-	if _, ok := t.fact.(snapshotDue); ok {
+	stands := false
+	switch fact := t.fact.(type) {
+	case snapshotDue:
 		l.snapshot(at)
-		l.seen = append(l.seen, t.seen)
-		return
-	}
-	l.note(at, t.fact)
-	if ev, ok := t.fact.(acd.Event); ok {
-		for _, cmd := range l.floor.Step(at, ev) {
-			l.note(at, cmd)
-			l.todo = append(l.todo, cmd)
-			if a, ok := cmd.(acd.AgentChanged); ok {
-				l.mu.Lock()
-				l.work[a.Agent] = a.Work
-				l.mu.Unlock()
-			}
+	case atOnce:
+		for _, f := range fact {
+			l.step(at, f)
 		}
+	default:
+		stands = l.step(at, fact)
+	}
+	if t.stands != nil {
+		t.stands <- stands
 	}
 	if t.seen != nil {
 		l.seen = append(l.seen, t.seen)
 	}
+}
+
+// step notes a fact and what the floor decides upon it. answered says that an
+// offer's agent and caller are connected by it.
+func (l *looper) step(at time.Time, f journal.Fact) (answered bool) {
+	l.note(at, f)
+	ev, ok := f.(acd.Event)
+	if !ok {
+		return false
+	}
+	for _, cmd := range l.floor.Step(at, ev) {
+		l.note(at, cmd)
+		l.todo = append(l.todo, cmd)
+		switch cmd := cmd.(type) {
+		case acd.AgentChanged:
+			l.mu.Lock()
+			l.work[cmd.Agent] = cmd.Work
+			l.mu.Unlock()
+		case acd.OfferEnded:
+			answered = answered || cmd.Result == acd.OfferAnswered
+		}
+	}
+	return answered
 }
 
 func (l *looper) takeWaiting() {
@@ -255,28 +325,27 @@ func (l *looper) takeWaiting() {
 
 func (l *looper) note(at time.Time, f journal.Fact) {
 	l.entries = append(l.entries, journal.Entry{At: at, Fact: f})
-	l.book.read(f)
+	l.book.read(at, f)
 }
 
 // commit appends the batch and performs its decisions. Stopping a phone never
 // waits for the disk.
 func (l *looper) commit() {
-	if len(l.entries) == 0 {
-		return
-	}
-	now := l.clock.now()
-	if (l.lost && len(l.unsafe) == 0) || !now.Before(l.snapshotAt) {
-		l.lost = false
+	now, heals := l.clock.now(), l.again
+	if heals || len(l.entries) > 0 && !now.Before(l.snapshotAt) {
 		l.snapshotAt = now.Add(snapshotEvery)
 		l.snapshot(now)
+		l.again = false
 	}
-	receipt := l.cfg.Journal.Append(l.entries)
-	for _, cmd := range l.todo {
-		if w, ok := cmd.(acd.Withdraw); ok {
-			l.withdraw(w)
+	if len(l.entries) > 0 {
+		receipt := l.cfg.appendTo(l.entries)
+		for _, cmd := range l.todo {
+			if w, ok := cmd.(acd.Withdraw); ok {
+				l.withdraw(w)
+			}
 		}
+		l.await(receipt, heals)
 	}
-	l.await(receipt)
 	for _, cmd := range l.todo {
 		l.perform(cmd)
 	}
@@ -286,42 +355,63 @@ func (l *looper) commit() {
 	// The journal keeps the entries until it has written them: a fresh slice.
 	l.entries = nil
 	l.todo = l.todo[:0]
+	l.withdrawn = l.withdrawn[:0]
 	l.seen = l.seen[:0]
 }
 
-// await waits for the batch to be safe, but not long, and not at all while an
-// earlier one is known to be late: calls go on.
-func (l *looper) await(receipt *journal.Receipt) {
-	l.unsafe = append(l.unsafe, receipt)
-	if len(l.unsafe) > 1 {
+// await waits for the batch to be safe, but not long, and not at all while
+// earlier ones are known to be late or lost: calls go on.
+func (l *looper) await(r receipt, heals bool) {
+	l.unsafe = append(l.unsafe, pending{r, l.entries[0].At, heals})
+	if len(l.unsafe) > 1 || l.lost {
 		l.settleReceipts()
 		return
 	}
 	patience := time.NewTimer(appendPatience)
 	defer patience.Stop()
 	select {
-	case <-receipt.Done():
+	case <-r.Done():
 		l.settleReceipts()
 	case <-patience.C:
 		l.log.Error("journal is late: calls go on, the record may have a gap", "waited", appendPatience)
 	}
 }
 
-// settleReceipts looks at the appends that are done.
+// late is done when the oldest append that is late is; nil if none is.
+func (l *looper) late() <-chan struct{} {
+	if len(l.unsafe) == 0 {
+		return nil
+	}
+	return l.unsafe[0].Done()
+}
+
+// settleReceipts looks at the appends that are done. A snapshot is due with the
+// first one that is kept after a loss: sooner it would be lost as well.
 func (l *looper) settleReceipts() {
 	for len(l.unsafe) > 0 {
+		p := l.unsafe[0]
 		select {
-		case <-l.unsafe[0].Done():
+		case <-p.Done():
 		default:
 			return
 		}
-		if err := l.unsafe[0].Err(); err != nil {
+		l.unsafe = l.unsafe[1:]
+		if err := p.Err(); err != nil {
 			if !l.lost {
 				l.log.Error("journal cannot be written: calls go on, the record has a gap", "error", err)
 			}
-			l.lost = true
+			if l.lostFrom.IsZero() {
+				l.lostFrom = p.from
+			}
+			l.lost, l.again = true, false
+			continue
 		}
-		l.unsafe = l.unsafe[1:]
+		if p.heals {
+			l.lostFrom = time.Time{}
+		} else if l.lost {
+			l.again = true
+		}
+		l.lost = false
 	}
 }
 
@@ -348,7 +438,11 @@ func (l *looper) snapshot(now time.Time) {
 		l.log.Error("snapshot of the floor", "error", err)
 		return
 	}
-	l.note(now, l.book.snapshot(floor))
+	s := l.book.snapshot(floor)
+	if l.again {
+		s.LostFrom = l.lostFrom
+	}
+	l.note(now, s)
 }
 
 // Drain is closing time: callers in the flow and in queues hear that the
@@ -358,7 +452,7 @@ func (r *Referee) Drain(ctx context.Context) {
 	r.close(errClosing)
 	gone := make(chan struct{})
 	go func() { // ends when the last story does, which the cut below bounds
-		r.busy.Wait()
+		r.inside.wait()
 		close(gone)
 	}()
 	select {
@@ -374,7 +468,7 @@ func (r *Referee) Drain(ctx context.Context) {
 func (r *Referee) Close() {
 	r.close(errClosing)
 	r.cutNow(errClosing)
-	r.busy.Wait()
+	r.inside.lock()
 	close(r.quit)
 	<-r.stopped
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 
 	"hotline/acd"
 	"hotline/acd/journal"
@@ -19,14 +20,28 @@ type ring struct {
 	withdraw context.CancelCauseFunc // by the floor's Withdraw
 
 	leg   Leg           // set before OfferAccepted is told
-	taken chan struct{} // closed by the call's story when the leg is its own
+	owned atomic.Bool   // the leg is the story's, or given up by the ring: whoever sets it ends the leg
+	taken chan struct{} // closed when the story has it
 }
+
+// take makes the answered leg the story's own. It fails when the ring has given
+// it up before, since the agent hung up or the floor took the offer back.
+func (g *ring) take() bool {
+	if !g.owned.CompareAndSwap(false, true) {
+		return false
+	}
+	close(g.taken)
+	return true
+}
+
+// giveUp is the opposite of take, and only one of them succeeds.
+func (g *ring) giveUp() bool { return g.owned.CompareAndSwap(false, true) }
 
 // startRing rings an agent in a goroutine that ends when the phones refused,
 // the offer is withdrawn, or the story has taken the leg.
 func (r *Referee) startRing(o acd.Offer) {
 	c := r.call(o.Call)
-	if c == nil {
+	if c == nil || !r.inside.enter() {
 		// The caller is gone and the floor will hear of it (or has): the offer
 		// must still end.
 		go r.Tell(acd.OfferRefused{Offer: o.Offer, Result: acd.OfferFailed})
@@ -37,12 +52,13 @@ func (r *Referee) startRing(o acd.Offer) {
 	r.mu.Lock()
 	r.rings[o.Offer] = g
 	r.mu.Unlock()
-	r.busy.Add(1)
+	c.rings.Add(1)
 	go r.runRing(g, c)
 }
 
 func (r *Referee) runRing(g *ring, c *call) {
-	defer r.busy.Done()
+	defer r.inside.leave()
+	defer c.rings.Done()
 	defer func() {
 		r.mu.Lock()
 		delete(r.rings, g.offer.Offer)
@@ -50,7 +66,7 @@ func (r *Referee) runRing(g *ring, c *call) {
 		g.withdraw(nil)
 		if p := recover(); p != nil {
 			r.log.Error("ringing an agent panicked", "offer", g.offer.Offer, "agent", g.offer.Agent, "panic", p, "stack", string(debug.Stack()))
-			if g.leg != nil {
+			if g.leg != nil && g.giveUp() {
 				g.leg.Hangup()
 			}
 			r.Tell(acd.OfferRefused{Offer: g.offer.Offer, Result: acd.OfferFailed})
@@ -92,18 +108,26 @@ func (r *Referee) runRing(g *ring, c *call) {
 	r.Tell(acd.OfferAccepted{Offer: g.offer.Offer})
 	select {
 	case <-g.taken:
+		return
 	case <-g.ctx.Done(): // withdrawn although answered: crossing, or the caller is gone
-		leg.Hangup()
-		<-leg.Done()
-		r.legEnded(g.offer.Call, journal.Agent, g.offer.Agent, leg)
+	case <-leg.Done():
+	}
+	if !g.giveUp() {
+		return // taken in the same moment: what has happened to the leg is the story's to find
+	}
+	select {
 	case <-leg.Done():
 		r.Tell(acd.AgentDropped{Offer: g.offer.Offer})
-		r.legEnded(g.offer.Call, journal.Agent, g.offer.Agent, leg)
+	default:
 	}
+	leg.Hangup()
+	<-leg.Done()
+	r.legEnded(g.offer.Call, journal.Agent, g.offer.Agent, leg)
 }
 
 // withdraw ends an offer's ringing.
 func (l *looper) withdraw(w acd.Withdraw) {
+	l.withdrawn = append(l.withdrawn, w.Offer)
 	g := l.ring(w.Offer)
 	if g == nil {
 		return

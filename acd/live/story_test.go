@@ -253,6 +253,19 @@ func TestAfterACrash(t *testing.T) {
 	if started.Clean {
 		t.Error("a crash counts as a clean end")
 	}
+	var signedOut, signedIn time.Time
+	for _, e := range c.entries() {
+		if a, ok := e.Fact.(acd.AgentChanged); ok {
+			if a.Presence == acd.SignedOut {
+				signedOut = e.At
+			} else if signedIn.Before(signedOut) || signedIn.IsZero() {
+				signedIn = e.At
+			}
+		}
+	}
+	if !signedIn.Equal(signedOut) {
+		t.Errorf("the restart signed an agent out, from %v to %v", signedOut, signedIn)
+	}
 	if len(c.tapes.repaired) != 1 || c.tapes.repaired[0] != file {
 		t.Errorf("repaired %v, want %s", c.tapes.repaired, file)
 	}
@@ -366,10 +379,31 @@ func (f flowFunc) Run(ctx context.Context, _ ivr.Voice, _ ivr.Trace) (ivr.Choice
 	return ivr.Choice{}, f(ctx)
 }
 
+// No agent is rung for a caller whose phone has died in the queue.
+func TestAGhostInTheQueueIsFound(t *testing.T) {
+	c := newCentre(t)
+	c.cfg.watch = quickWatch
+	c.opens()
+	caller, gone := c.dials("1901")
+	c.until("queued", is[acd.CallQueued](nil))
+	caller.gone.Store(true)
+	wait(t, "the story's end", gone)
+	facts := c.until("ended", is[journal.CallEnded](nil))
+	end := the[journal.CallEnded](t, facts)
+	if end.Outcome != journal.Failed || end.Stage != journal.Waiting || end.HungUpBy != journal.System || end.Detail != "caller's phone is gone" {
+		t.Errorf("ended as %+v", end)
+	}
+	if v := the[acd.VisitEnded](t, facts); v.Result != acd.VisitFailed {
+		t.Errorf("the visit ended as %+v", v)
+	}
+}
+
+var quickWatch = watch{first: 50 * time.Millisecond, steady: 50 * time.Millisecond, answer: time.Second, every: 10 * time.Millisecond, askAgain: 20 * time.Millisecond}
+
 // Rule 3: a phone that is gone without a BYE is found, one on mute is not cut.
 func TestAGhostIsFoundAndAMutedPhoneIsNot(t *testing.T) {
 	c := newCentre(t, "anna")
-	c.cfg.watch = watch{first: 50 * time.Millisecond, steady: 50 * time.Millisecond, answer: time.Second, every: 10 * time.Millisecond, askAgain: 20 * time.Millisecond}
+	c.cfg.watch = quickWatch
 	c.opens()
 	caller, gone := c.dials("1901")
 	g := c.rings()

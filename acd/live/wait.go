@@ -11,6 +11,7 @@ import (
 // wait is the stretch from the queue's door to an agent or out of the queue.
 // The caller hears music until the bridge stands.
 func (c *call) wait(ctx context.Context, queue acd.QueueID) outcome {
+	c.stage = journal.Waiting
 	c.leg.Audio().Loop(c.r.cfg.Music, 0)
 	var needs []acd.Need
 	if c.language != "" {
@@ -18,10 +19,17 @@ func (c *call) wait(ctx context.Context, queue acd.QueueID) outcome {
 	}
 	c.r.tellAndWait(acd.CallQueued{Call: c.id, Queue: queue, Needs: needs})
 
+	out := c.r.cfg.watch.begin()
+	defer out.end()
 	for {
 		select {
 		case <-ctx.Done():
 			return c.leaveQueue(context.Cause(ctx))
+		case <-out.due:
+			out.look(c.r.log, c.id, c.leg)
+		case <-out.ghosts:
+			c.r.tellAndWait(acd.CallLeftQueue{Call: c.id, Result: acd.VisitFailed})
+			return outcome{journal.Failed, c.stage, journal.System, "caller's phone is gone"}
 		case v := <-c.verdicts:
 			switch {
 			case v.connect != nil:
@@ -37,26 +45,28 @@ func (c *call) wait(ctx context.Context, queue acd.QueueID) outcome {
 	}
 }
 
-// leaveQueue is the way out of a caller who hung up, or at closing time.
+// leaveQueue is the way out of a caller who hung up, or at closing time. It
+// returns when the phones that rang for the call are stopped.
 func (c *call) leaveQueue(cause error) outcome {
-	if errors.Is(cause, errClosing) {
-		c.r.Tell(acd.CallLeftQueue{Call: c.id, Result: acd.VisitClosed})
-		c.goodbye("closing")
-		return outcome{journal.Closed, journal.Waiting, journal.System, errClosing.Error()}
-	}
-	stage := journal.Waiting
 	if c.ringing.Load() > 0 {
-		stage = journal.Ringing
+		c.stage = journal.Ringing
 	}
-	c.r.Tell(acd.CallerHungUp{Call: c.id})
-	if byPeer, detail := c.leg.HungUp(); !byPeer {
-		return outcome{journal.Failed, stage, journal.System, detail}
+	if errors.Is(cause, errClosing) {
+		c.r.tellAndWait(acd.CallLeftQueue{Call: c.id, Result: acd.VisitClosed})
+		c.goodbye("closing")
+		return outcome{journal.Closed, c.stage, journal.System, errClosing.Error()}
 	}
-	return outcome{journal.Abandoned, stage, journal.Caller, c.how()}
+	o := c.gone(journal.Abandoned)
+	if o.outcome == journal.Failed {
+		c.r.Tell(acd.CallLeftQueue{Call: c.id, Result: acd.VisitFailed})
+	}
+	c.r.tellAndWait(acd.CallerHungUp{Call: c.id})
+	return o
 }
 
 // unserved is the end of a caller whom the floor sent out of the queue.
 func (c *call) unserved(result acd.VisitResult) outcome {
+	c.stage = journal.Flow
 	prompt, end := "sorry_failed", journal.Failed
 	switch result {
 	case acd.VisitTimedOut:
@@ -72,8 +82,8 @@ func (c *call) unserved(result acd.VisitResult) outcome {
 	by := journal.System
 	select {
 	case <-c.leg.Done(): // did not stay to the end of the sentence
-		by = journal.Caller
+		by, _ = endedBy(c.leg, journal.Caller)
 	default:
 	}
-	return outcome{end, journal.Flow, by, string(result)}
+	return outcome{end, c.stage, by, string(result)}
 }
