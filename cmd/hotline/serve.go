@@ -166,7 +166,7 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	talks, now := context.WithTimeout(context.Background(), talksMayLast)
 	second := make(chan os.Signal, 1)
 	signal.Notify(second, os.Interrupt, syscall.SIGTERM)
-	stopListening := context.AfterFunc(talks, func() { signal.Stop(second) })
+	defer signal.Stop(second)
 	go func() { // ends with talks
 		select {
 		case <-second:
@@ -177,8 +177,6 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	}()
 	referee.Drain(talks)
 	now()
-	stopListening()
-	signal.Stop(second)
 
 	goodbyes, done := context.WithTimeout(context.Background(), goodbyesMayLast)
 	defer done()
